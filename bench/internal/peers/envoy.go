@@ -113,7 +113,7 @@ func startEnvoy(ctx context.Context, e *rows.Env, credential rows.Credential) (*
 	}
 	p, err := e.Launch(ctx, proc.Config{
 		Name:    "envoy",
-		Command: []string{program, "-c", cfg, "--concurrency", strconv.Itoa(runtime.NumCPU()), "--disable-hot-restart", "--log-level", "warning"},
+		Command: []string{program, "-c", cfg, "--concurrency", strconv.Itoa(runtime.NumCPU()), "--disable-hot-restart"},
 		Logs:    []string{filepath.Join(e.Dir, "access.log")},
 	})
 	if err != nil {

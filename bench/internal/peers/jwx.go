@@ -34,8 +34,9 @@ const (
 	jwxLogs   = "one JSON line a request (log/slog); no metrics, no traces"
 )
 
-// jwxRow is what a team writes by hand that knows these libraries: the nearest in cost to a gateway
-// and server of Gatehouse in one process, without sessions, revocation and refusals by policy.
+// jwxRow is what a team that knows these libraries writes by hand. Of what Gatehouse's gateway and
+// server do it has the verification of tokens and a list of public methods; it has no revocation, no
+// policies, no limits, no metrics and no traces.
 func jwxRow() rows.Row {
 	return rows.Row{
 		Name: "grpc-gateway-jwx", Title: "grpc-gateway in process with jwx and a token cache", Product: "grpc-gateway", Credential: rows.Bearer,
@@ -75,8 +76,11 @@ func moduleVersions(paths []string) (versions []string) {
 
 // startAPI starts the server behind a login proxy, and returns its address. The token is in the
 // header Authorization, or in another that the proxy sets.
-func startAPI(ctx context.Context, e *rows.Env, provider *rows.Provider, header ...string) (*proc.Process, string, error) {
-	return e.LaunchRole(ctx, roleJWX, append([]string{provider.Issuer}, header...)...)
+func startAPI(ctx context.Context, e *rows.Env, provider *rows.Provider, header ...string) (p *proc.Process, address string, err error) {
+	if p, address, err = e.LaunchRole(ctx, roleJWX, append([]string{provider.Issuer}, header...)...); err != nil {
+		return nil, "", err
+	}
+	return p, address, guarded(ctx, address)
 }
 
 // serveJWX serves grpc-gateway over an in-process channel. The arguments are the issuer, and a header

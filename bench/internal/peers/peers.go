@@ -5,12 +5,15 @@ package peers
 import (
 	"context"
 	"embed"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"text/template"
 
+	"github.com/gatehouse-dev/gatehouse/bench/internal/load"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/proc"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
@@ -77,6 +80,23 @@ func newFront(ctx context.Context, e *rows.Env, callback string) (*front, error)
 	}
 	provider, err := e.Provider(ctx, "http://"+address+callback)
 	return &front{address, provider}, err
+}
+
+// guarded fails if an API behind a proxy answers a request that has no token.
+func guarded(ctx context.Context, api string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+api+load.Path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		return fmt.Errorf("the API behind the proxy answers %s to a request without a token, want 401", resp.Status)
+	}
+	return nil
 }
 
 // target signs users in at an address, and returns the target of the proxy.

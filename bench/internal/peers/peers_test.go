@@ -35,9 +35,12 @@ func TestHandwritten(t *testing.T) {
 	}
 }
 
-// try starts a row, and sends a few requests on each of two connections, with the headers of a
-// browser and without.
-func try(t *testing.T, row rows.Row) {
+// tries is how many requests try sends with each kind of headers.
+const tries = 20
+
+// try starts a row, and sends a few requests over two connections, with the headers of a browser and
+// without. The servers end with the test.
+func try(t *testing.T, row rows.Row) *rows.Target {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -49,23 +52,23 @@ func try(t *testing.T, row rows.Row) {
 	}
 	e := &rows.Env{Settings: rows.Settings{Self: self, Connections: 2}, Dir: dir}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer e.Wait()
-	defer cancel()
+	t.Cleanup(e.Wait)
+	t.Cleanup(cancel)
 	target, err := row.Start(ctx, e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := row.Check(ctx, target); err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
 	for _, headers := range [][]string{nil, load.BrowserHeaders} {
 		requests, err := target.Requests(2, headers...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load.Saturate(ctx, load.Target{Address: target.Address, Requests: requests}, 20, time.Minute); err != nil {
+		if _, err := load.Saturate(ctx, load.Target{Address: target.Address, Requests: requests}, tries, time.Minute); err != nil {
 			t.Errorf("%d headers: %v", len(headers), err)
 		}
 	}
-	t.Logf("%s: %v", row.Name, target.Versions)
+	return target
 }

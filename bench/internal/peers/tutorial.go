@@ -22,8 +22,9 @@ import (
 func tutorialRow() rows.Row {
 	return rows.Row{
 		Name: "tutorial", Title: "Next.js with nextjs-auth0 → Express with express-jwt", Product: "nextjs-auth0 + Express", Credential: rows.SignedIn,
-		Caches: "Next.js: nothing, the session is in an encrypted cookie, which each response renews (its default); Express: the key set (jwks-rsa)",
-		Logs:   "Next.js: nothing; Express: one line a request (morgan combined)",
+		Caches: "Next.js: nothing, the session is in an encrypted cookie, which each response renews (its default), and each response closes " +
+			"the connection, because Next.js asks Express to close its own and passes that header on; Express: the key set (jwks-rsa)",
+		Logs: "Next.js: nothing; Express: one line a request (morgan combined)",
 		Missing: func(e *rows.Env) string {
 			if reason := rows.Need("install Node.js 20 or newer", "node")(e); reason != "" || exists(tutorialCached()) {
 				return reason
@@ -79,6 +80,9 @@ func startTutorial(ctx context.Context, e *rows.Env) (*rows.Target, error) {
 			return nil, err
 		}
 		processes = append(processes, p)
+	}
+	if err := guarded(ctx, api); err != nil {
+		return nil, err
 	}
 	return f.target(ctx, e, "/api/auth/login", versions, processes[1], processes[0])
 }
