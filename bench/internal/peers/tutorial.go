@@ -64,14 +64,24 @@ func startTutorial(ctx context.Context, e *rows.Env) (*rows.Target, error) {
 		"AUTH0_CLIENT_ID=" + f.ClientID, "AUTH0_CLIENT_SECRET=" + f.ClientSecret, "AUTH0_SECRET=" + rand.Text() + rand.Text(),
 		"AUTH0_SCOPE=openid profile email offline_access", "JWKS_URI=" + f.Issuer + "/keys", "API_URL=http://" + api,
 	}
+	_, apiPort, err := net.SplitHostPort(api)
+	if err != nil {
+		return nil, err
+	}
+	_, webPort, err := net.SplitHostPort(f.address)
+	if err != nil {
+		return nil, err
+	}
 	var processes []*proc.Process
-	for _, s := range []struct{ name, address string }{{"api", api}, {"web", f.address}} {
-		_, port, err := net.SplitHostPort(s.address)
-		if err != nil {
-			return nil, err
-		}
+	for _, s := range []struct {
+		name, address string
+		program       []string
+	}{
+		{"next", f.address, []string{next(dir), "start", dir, "--port", webPort, "--hostname", "127.0.0.1"}},
+		{"express", api, []string{filepath.Join(dir, "api.js")}},
+	} {
 		p, err := e.Launch(ctx, proc.Config{
-			Name: s.name, Command: []string{node, filepath.Join(dir, "cluster.js"), s.name + ".js"}, Env: append(env, "PORT="+port),
+			Name: s.name, Command: append([]string{node, filepath.Join(dir, "cluster.js")}, s.program...), Env: append(env, "PORT="+apiPort),
 		})
 		if err != nil {
 			return nil, err
@@ -84,7 +94,7 @@ func startTutorial(ctx context.Context, e *rows.Env) (*rows.Target, error) {
 	if err := guarded(ctx, api); err != nil {
 		return nil, err
 	}
-	return f.target(ctx, e, "/api/auth/login", versions, processes[1], processes[0])
+	return f.target(ctx, e, "/api/auth/login", versions, processes...)
 }
 
 // tutorialCached returns the folder of the built application, whose name changes with its files.
@@ -121,9 +131,11 @@ func tutorial(ctx context.Context, e *rows.Env) (dir string, err error) {
 		if err := t.run(ctx, e.Find("npm"), "ci", "--no-audit", "--no-fund"); err != nil {
 			return err
 		}
-		return t.run(ctx, e.Find("node"), "node_modules/next/dist/bin/next", "build")
+		return t.run(ctx, e.Find("node"), next(dir), "build")
 	})
 }
+
+func next(dir string) string { return filepath.Join(dir, "node_modules/next/dist/bin/next") }
 
 // tutorialVersions returns the versions of Node.js and of the packages.
 func tutorialVersions(ctx context.Context, node, dir string) ([]string, error) {
