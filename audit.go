@@ -45,6 +45,12 @@ func (p *parts) startAudit() error {
 		p.closers = append(p.closers, file.Close)
 		own = file.Record
 	}
+	if record := own; record != nil { // in order with the log
+		own = func(ctx context.Context, e audit.Event) error {
+			p.log.Flush()
+			return record(ctx, e)
+		}
+	}
 	logger := p.logger.With("part", "audit")
 	handler, failing := auditlog.Watch(logger, own, p.app.Audit)
 	if handler == nil {

@@ -161,7 +161,8 @@ func (p *program) start(command, part string, from settings.Sources, stderr io.W
 	if command == "check" && p.level.Level() == slog.LevelInfo {
 		p.level.Set(slog.LevelWarn) // the report has the rest
 	}
-	p.logger = logs.New(stderr, p.cfg.LogFormat == "text" || p.cfg.LogFormat == "auto" && command == "dev", p.level, p.cfg.AccessLog)
+	p.log = logs.NewBatch(stderr)
+	p.logger = logs.New(p.log, p.cfg.LogFormat == "text" || p.cfg.LogFormat == "auto" && command == "dev", p.level, p.cfg.AccessLog)
 	return nil
 }
 

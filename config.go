@@ -127,6 +127,7 @@ type program struct {
 	recorder    *auditlog.Recorder // of the program's own audit events
 	level       *slog.LevelVar     // of the logger
 	telemetry   *telemetry.Telemetry
+	log         *logs.Batch // what logger writes to
 	logger      *slog.Logger
 	out         io.Writer        // where people read how to go on
 	now         func() time.Time // nil for time.Now
@@ -136,7 +137,7 @@ type program struct {
 // newProgram returns a program whose settings have not been read. Its logger
 // discards.
 func newProgram(app App, out io.Writer) (*program, error) {
-	p := &program{app: app, level: new(slog.LevelVar), logger: slog.New(slog.DiscardHandler), out: out}
+	p := &program{app: app, level: new(slog.LevelVar), log: logs.NewBatch(io.Discard), logger: slog.New(slog.DiscardHandler), out: out}
 	p.introspection = &authn.IntrospectionConfig{}
 	p.cfg.Server.Authn.Introspection = p.introspection
 	p.table = p.settings()

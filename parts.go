@@ -65,6 +65,13 @@ type parts struct {
 func (p *program) assemble(ctx context.Context, run partSet) (*parts, error) {
 	all := &parts{program: p, readiness: admin.NewReadiness(readyTimeout)}
 	all.readiness.Add("process", func(context.Context) error { return all.staying() })
+	all.readiness.Add("log", func(context.Context) error {
+		err, waiting := p.log.Err()
+		if err != nil && !waiting {
+			err = &admin.Warning{Err: err}
+		}
+		return err
+	})
 	var err error
 	if all.security, err = p.cfg.TLS.Load(p.process(run)); err != nil {
 		return nil, p.values.Explain(err)

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -25,6 +28,7 @@ import (
 // ended. The configuration is validated before anything listens.
 func (p *program) run(ctx context.Context, which partSet) error {
 	defer lifecycle.HoldHangups()()
+	defer surviveBrokenPipes()()
 	p.setDefaults()
 	if err := p.validate(which); err != nil {
 		return err
@@ -45,6 +49,14 @@ func (p *program) run(ctx context.Context, which partSet) error {
 	}
 	p.warnInClear(ctx, which)
 	return parts.serve(ctx, ports, nil)
+}
+
+// surviveBrokenPipes keeps the process from being ended without a word when the reader of its log
+// has gone: without a handler, SIGPIPE ends a process of Go that writes to such a standard error.
+func surviveBrokenPipes() (release func()) {
+	held := make(chan os.Signal, 1)
+	signal.Notify(held, syscall.SIGPIPE)
+	return func() { signal.Stop(held) }
 }
 
 // ports are the open ports of the parts in this process; the others are nil.
@@ -135,8 +147,14 @@ func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) er
 	ports.Closers = p.closers
 	p.announce(ports)
 	started := time.Now()
-	p.notify(daemon.SdNotifyReady) // the ports are open
+	p.notify(daemon.SdNotifyReady)        // the ports are open
+	if p.hooks == nil && !p.development { // people and tests see each line at once
+		p.log.Start()
+	}
+	defer p.log.Stop()                         // also in a panic
+	defer context.AfterFunc(ctx, p.log.Stop)() // so that a second signal, which ends the process at once, loses no line
 	err := lifecycle.Run(ctx, ports.Config)
+	p.log.Stop()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w; if requests need longer to end, set GATEHOUSE_SHUTDOWN_TIMEOUT, which is %v",
 			err, p.cfg.ShutdownTimeout)

@@ -1,12 +1,11 @@
 // Package logs owns the form of log lines: the ids that connect them, the length and the
-// characters of their texts, and the unit of durations. The test of package layout holds
-// every key and message of the source to docs/logs.md. It leaves what is logged to the
-// parts.
+// characters of their texts, and the unit of durations; and when lines are written. The test
+// of package layout holds every key and message of the source to docs/logs.md. It leaves what
+// is logged to the parts.
 package logs
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"time"
 
@@ -32,13 +31,14 @@ func Seconds(key string, d time.Duration) slog.Attr {
 
 // New returns a logger that writes lines of JSON, or of text for people, from a level on,
 // in the form of [Handler] and without the requests that share leaves out.
-func New(w io.Writer, text bool, level slog.Leveler, share Share) *slog.Logger {
+func New(to *Batch, text bool, level slog.Leveler, share Share) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	var h slog.Handler = slog.NewJSONHandler(w, options)
+	var h slog.Handler = slog.NewJSONHandler(lineWriter{to}, options)
 	if text {
-		h = slog.NewTextHandler(w, options)
+		h = slog.NewTextHandler(lineWriter{to}, options)
 	}
-	return slog.New(Handler(Sample(h, share)))
+	to.logger = slog.New(Handler(h)) // not batching, so that it does not wait for itself
+	return slog.New(Handler(Sample(batching{h, to}, share)))
 }
 
 // Handler wraps a handler so that each record with the context of a request or a trace

@@ -231,7 +231,7 @@ const (
 )
 
 // Dependencies are what a process may depend on, as values of gatehouse.dependency.
-var Dependencies = []string{"process", "provider", "session store", "denylist", "services", "server", "gateway", "client at the provider", "token introspection", "audit log"}
+var Dependencies = []string{"process", "provider", "session store", "denylist", "services", "server", "gateway", "client at the provider", "token introspection", "audit log", "log"}
 
 // Certificates are the roles of certificates, as values of gatehouse.certificate.
 var Certificates = []string{"bff", "gateway", "server", "admin", "client"}
