@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 
 	"github.com/gatehouse-dev/gatehouse/bff"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp"
 	"github.com/gatehouse-dev/gatehouse/internal/devidp/directory"
+	"github.com/gatehouse-dev/gatehouse/internal/heap"
 	"github.com/gatehouse-dev/gatehouse/internal/hostcheck"
 	"github.com/gatehouse-dev/gatehouse/internal/invalid"
 	"github.com/gatehouse-dev/gatehouse/internal/loopback"
@@ -35,6 +37,7 @@ const (
 func (p *program) runDev(ctx context.Context) error {
 	if p.hooks == nil {
 		defer lifecycle.HoldHangups()()
+		defer runtime.KeepAlive(heap.Reserve())
 	}
 	cfg := &p.cfg
 	p.development = true

@@ -29,6 +29,7 @@ import (
 func (p *program) run(ctx context.Context, which partSet) error {
 	defer lifecycle.HoldHangups()()
 	defer surviveBrokenPipes()()
+	defer runtime.KeepAlive(heap.Reserve()) // from here on: the start makes garbage too
 	p.setDefaults()
 	if err := p.validate(which); err != nil {
 		return err
@@ -96,8 +97,6 @@ func (p *program) listen(which partSet) (*ports, error) {
 func (p *parts) serve(ctx context.Context, ports *ports, devidp http.Handler) error {
 	if p.hooks == nil {
 		grpclog.Use(p.logger)
-		reserved := heap.Reserve()
-		defer runtime.KeepAlive(reserved)
 		ports.Reload = p.reload
 	}
 	ports.limited = metrics.NewCounter(p.telemetry.Meter, metrics.LimitRejections)

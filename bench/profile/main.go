@@ -67,7 +67,7 @@ func run(out string, rounds int) error {
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "gatehouse")
 	for _, args := range [][]string{
-		{"build", "-trimpath", "-pgo=off", "-ldflags=-X main.folder=" + dir, "-o", program, "./profile"},
+		{"build", "-pgo=off", "-ldflags=-X main.folder=" + dir, "-o", program, "./profile"},
 		{"run", ".", "-gatehouse=" + program, "-rows=" + rows, "-latency=false", fmt.Sprint("-rounds=", rounds)},
 	} {
 		cmd := exec.Command("go", args...)
