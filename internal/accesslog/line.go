@@ -154,7 +154,7 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level,
 	all := l.end(attrs, logs.AppendIDs(ctx, room[:0]))
 	// A record has room for five attributes and would copy the others. Handlers write the
 	// attributes of a group without a name like those around it (slog.Handler).
-	logger.LogAttrs(ctx, max(level, l.level), logs.Request, slog.Attr{Value: slog.GroupValue(all...)})
+	logs.WriteRequest(ctx, logger, max(level, l.level), slog.Attr{Value: slog.GroupValue(all...)})
 }
 
 // end ends the line, and returns all of its attributes.

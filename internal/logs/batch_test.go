@@ -2,6 +2,7 @@ package logs_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -285,16 +286,18 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	defer file.Close()
 	batch, logger := newBatch(file)
-	for _, batched := range []bool{false, true} {
-		if batched {
-			batch.Start()
+	log := func(b *testing.B, write func(context.Context, *slog.Logger, slog.Level, ...slog.Attr)) {
+		b.ReportAllocs()
+		for b.Loop() {
+			write(b.Context(), logger, slog.LevelInfo, slog.String("request_id", "x"), slog.String("path", "/api/products"), slog.Int("status", 200))
 		}
-		b.Run(fmt.Sprintf("batched=%t", batched), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				logger.LogAttrs(b.Context(), slog.LevelInfo, logs.Request, slog.String("request_id", "x"), slog.String("path", "/api/products"), slog.Int("status", 200))
-			}
-		})
 	}
+	ofLogger := func(ctx context.Context, logger *slog.Logger, level slog.Level, attrs ...slog.Attr) {
+		logger.LogAttrs(ctx, level, "m", attrs...)
+	}
+	b.Run("single", func(b *testing.B) { log(b, ofLogger) })
+	batch.Start()
+	b.Run("batched", func(b *testing.B) { log(b, ofLogger) })
+	b.Run("request", func(b *testing.B) { log(b, logs.WriteRequest) })
 	batch.Stop()
 }

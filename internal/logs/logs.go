@@ -24,6 +24,17 @@ const (
 // Request is the message of the one line that a request or call has in each process.
 const Request = "request"
 
+// WriteRequest writes a line with the message [Request]. It leaves out what the methods of a logger
+// add: the place in the source, which is a third of the cost of a line and here always the same.
+func WriteRequest(ctx context.Context, logger *slog.Logger, level slog.Level, attrs ...slog.Attr) {
+	if !logger.Enabled(ctx, level) {
+		return
+	}
+	r := slog.NewRecord(time.Now(), level, Request, 0)
+	r.AddAttrs(attrs...)
+	_ = logger.Handler().Handle(ctx, r) // as the methods of a logger do
+}
+
 // Seconds returns a duration as a number of seconds, to the microsecond.
 func Seconds(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, d.Round(time.Microsecond).Seconds())
