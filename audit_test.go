@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gatehouse-dev/gatehouse/audit"
 	"github.com/gatehouse-dev/gatehouse/internal/admin"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 	"github.com/gatehouse-dev/gatehouse/internal/settings"
 	"github.com/gatehouse-dev/gatehouse/internal/telemetry"
 )
@@ -44,6 +46,27 @@ func TestAuditLogSetting(t *testing.T) {
 	if _, err := audited(t, missing, App{}, io.Discard); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_AUDIT_LOG") ||
 		!strings.Contains(err.Error(), "no such file") || !strings.Contains(err.Error(), "create its folder") {
 		t.Errorf("a folder that does not exist: %v, want an error with the setting and a remedy", err)
+	}
+}
+
+// An event comes after the lines of the log that were written before it.
+func TestAuditFollowsLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	all, err := audited(t, "stdout", App{}, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.log = logs.NewBatch(&out)
+	logger := logs.New(all.log, true, slog.LevelInfo, 1)
+	all.log.Start()
+	defer all.log.Stop()
+	logger.Info("before")
+	if err := all.cfg.BFF.Audit(t.Context(), audit.Event{Action: audit.SignIn}); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "msg=before\n{") {
+		t.Errorf("got %s\nwant the line before the event", got)
 	}
 }
 

@@ -68,7 +68,12 @@ func NewBatch(w io.Writer) *Batch {
 }
 
 // Start lets lines wait for others. It is not called after Stop.
-func (b *Batch) Start() { b.on.Store(true) }
+func (b *Batch) Start() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.on.Store(true)
+	b.timer.Reset(batchInterval) // for what failed before
+}
 
 // Stop writes all lines, and from then on each at once.
 func (b *Batch) Stop() {
