@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -156,34 +157,30 @@ func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 		_, data := rawbody.Content(m)
 		answer = (*rendered)(&data)
 	default:
-		answer = buffers.Get().(*rendered)
-		data, err := h.marshal((*answer)[:0], c.route, m)
+		buffer := buffers.Get().(*[]byte)
+		data, err := h.marshal((*buffer)[:0], c.route, m)
 		if err != nil {
 			c.Refuse(c.RefusalOf(ctx, err))
 			c.Done = true
 			return new(rendered), nil
 		}
-		*answer, c.buffer = data, answer
+		answer = new(rendered(bytes.Clone(data)))
+		if cap(data) <= maxBuffer {
+			*buffer = data
+			buffers.Put(buffer)
+		}
 	}
 	c.length[0] = strconv.Itoa(len(*answer))
 	c.Header()["Content-Length"] = c.length[:]
 	return answer, nil
 }
 
-// buffers have the JSON of answers, from render until it is written.
-var buffers = sync.Pool{New: func() any { return new(rendered) }}
+// buffers are memory in which JSON grows. An answer is a copy: over HTTP/2, net/http reads what it
+// was given after Write has returned, if the client cancels the request meanwhile (golang/go#20704).
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxBuffer bounds the bytes that a buffer keeps.
 const maxBuffer = 64 << 10
-
-// free gives back the buffer of an answer that has been written. A writer keeps nothing of what it
-// is given (io.Writer).
-func (c *call) free() {
-	if b := c.buffer; b != nil && cap(*b) <= maxBuffer {
-		buffers.Put(b)
-	}
-	c.buffer = nil
-}
 
 // marshal appends a message of an answer to b as JSON, or the field of it that
 // response_body names.

@@ -44,7 +44,6 @@ type call struct {
 	// unary is the context of a unary call, nil if it is that of generated code: ctx with the
 	// metadata of an HttpBody.
 	unary  context.Context
-	buffer *rendered // the answer, if it is in one of buffers
 	length [1]string // Content-Length
 }
 
@@ -193,7 +192,6 @@ func (h *Handler) serve(c *call, r *http.Request, registered *handler, params ma
 		c.unary = ctx
 	}
 	registered.next(x, r, params)
-	c.free()
 }
 
 // format returns the format of a stream.
