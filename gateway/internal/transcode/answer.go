@@ -175,8 +175,8 @@ func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 	return answer, nil
 }
 
-// buffers are memory in which JSON grows. An answer is a copy: over HTTP/2, net/http reads what it
-// was given after Write has returned, if the client cancels the request meanwhile (golang/go#20704).
+// buffers are memory in which JSON grows. An answer is a copy: a writer of the application around the
+// gateway may keep what it is given, against the rules of io.Writer.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxBuffer bounds the bytes that a buffer keeps.
