@@ -90,3 +90,41 @@ func TestKeptRequests(t *testing.T) {
 		}
 	}
 }
+
+// A handler that writes to the values of header fields changes its own answer alone.
+func TestHeaderValuesAreNotShared(t *testing.T) {
+	t.Parallel()
+	careless := func(w http.ResponseWriter, _ *http.Request) {
+		for _, values := range w.Header() {
+			for i := range values {
+				values[i] += "!"
+			}
+		}
+	}
+	s := start(t, func(cfg *bff.Config) {
+		cfg.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			careless(w, r)
+			w.WriteHeader(http.StatusOK)
+			careless(w, r)
+		})
+	})
+	var users sync.WaitGroup
+	for range 4 {
+		users.Go(func() {
+			b := s.browser()
+			for range 10 {
+				b.do(http.MethodGet, "/api/x", nil)
+			}
+		})
+	}
+	users.Wait()
+	got := s.browser().do(http.MethodGet, "/api/auth/session", nil).Header
+	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"} {
+		if got.Get(name) != want {
+			t.Errorf("%s = %q, want %q", name, got.Get(name), want)
+		}
+	}
+	if got := s.browser().do(http.MethodGet, "/api/x", nil).Header["Vary"]; len(got) != 1 || len(got[0]) > len("Cookie!") {
+		t.Errorf("Vary = %q, want Cookie with what the handler has added once", got)
+	}
+}

@@ -249,19 +249,13 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 	})
 }
 
-// Header values of every answer. The slices are full, so that appending copies
-// them.
-var (
-	nosniff         = []string{"nosniff"}
-	sameOrigin      = []string{"same-origin"}
-	strictTransport = []string{"max-age=31536000"}
-)
-
+// setSecure sets the header fields of every answer. Handlers may write to their values.
 func (b *BFF) setSecure(h http.Header) {
-	h["X-Content-Type-Options"] = nosniff
-	h["Referrer-Policy"] = sameOrigin
+	values := &[...]string{"nosniff", "same-origin", "max-age=31536000"}
+	h["X-Content-Type-Options"] = values[0:1:1]
+	h["Referrer-Policy"] = values[1:2:2]
 	if b.secure {
-		h["Strict-Transport-Security"] = strictTransport
+		h["Strict-Transport-Security"] = values[2:3:3]
 	}
 }
 

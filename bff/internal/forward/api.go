@@ -364,6 +364,7 @@ type apiAnswer struct {
 	id            [1]string // values of headers of out
 	described     [3]string
 	authorization [1]string // "" for none
+	vary          [1]string // of the answer
 
 	private   bool  // answers a signed-in user
 	again     bool  // the request is made a second time
@@ -450,15 +451,13 @@ func (a *apiAnswer) Correct(status int, h http.Header) {
 	}
 	if !a.api.anonymous() { // a signed-out browser gets another answer at the same address
 		if len(h["Vary"]) == 0 {
-			h["Vary"] = varyCookie
+			a.vary[0] = "Cookie"
+			h["Vary"] = a.vary[:]
 		} else {
 			h.Add("Vary", "Cookie")
 		}
 	}
 }
-
-// varyCookie is full, so that appending copies it.
-var varyCookie = []string{"Cookie"}
 
 // tokenRefused tells the source of the token of its refusal, and has the request made
 // again if there is another token for it.

@@ -90,8 +90,9 @@ type Exchange struct {
 	line     *accesslog.Line  // of the gateway, if outer is nil
 	stream   Stream           // nil unless the answer is written in parts
 	override atomic.Pointer[refusal.Refusal]
-	status   int   // 0 until the header is sent
-	written  int64 // bytes of the body
+	status   int       // 0 until the header is sent
+	written  int64     // bytes of the body
+	values   [2]string // of header fields; options of the application may write to them
 }
 
 // A Stream writes the body of an answer in parts.
@@ -99,13 +100,6 @@ type Stream interface {
 	Write(b []byte)
 	Flush() error
 }
-
-// Slices of values that many answers have. They are full, so that append copies
-// them.
-var (
-	nosniff = []string{"nosniff"}
-	noStore = []string{"no-store"}
-)
 
 // ServeHTTP calls Handler with an exchange for the request, recovers from a panic in
 // it and logs the request.
@@ -121,7 +115,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h[requestid.Header] = x.IDs
-	h["X-Content-Type-Options"] = nosniff
+	x.values = [...]string{"nosniff", "no-store"}
+	h["X-Content-Type-Options"] = x.values[0:1:1]
 	defer func() {
 		cause := recover()
 		if cause != nil && cause != http.ErrAbortHandler {
@@ -353,7 +348,7 @@ func (x *Exchange) WriteHeader(code int) {
 			}
 		}
 		if len(h["Cache-Control"]) == 0 {
-			h["Cache-Control"] = noStore
+			h["Cache-Control"] = x.values[1:2:2]
 		} else if len(x.server.cfg.Vary) > 0 && !strings.HasPrefix(h["Cache-Control"][0], "no-store") {
 			// A cache must not have the answer for one tenant, say, for another.
 			h["Vary"] = append(h["Vary"], x.server.cfg.Vary...)
