@@ -86,17 +86,26 @@ func prepare(ctx context.Context, s *settings, dir string) (err error) {
 	if s.Self, err = os.Executable(); err != nil {
 		return err
 	}
-	for _, path := range []*string{&s.Gatehouse, &s.against} {
+	for name, path := range map[string]*string{"gatehouse": &s.Gatehouse, "against": &s.against} {
 		if *path != "" {
-			if *path, err = filepath.Abs(*path); err != nil {
-				return err
+			if *path, err = executable(*path); err != nil {
+				return fmt.Errorf("-%s: %w", name, err)
 			}
+		}
+	}
+	if s.documents != "" { // before the run, not after it
+		if err := edit(s.documents, func(old []byte) ([]byte, error) {
+			_, err := new(report.Report).Document(old, nil)
+			return old, err
+		}); err != nil {
+			return fmt.Errorf("-write: %w", err)
 		}
 	}
 	if s.Gatehouse != "" {
 		return nil
 	}
 	s.Gatehouse, s.built = filepath.Join(dir, "gatehouse"), true
+	s.Say("building gatehouse")
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/gatehouse-dev/gatehouse").Output()
 	if err != nil {
 		return fmt.Errorf("find the module of gatehouse: %w", err)

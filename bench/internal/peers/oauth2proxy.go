@@ -72,7 +72,7 @@ func oauth2ProxyProgram(ctx context.Context, e *rows.Env) (string, error) {
 	if path := e.Find("oauth2-proxy"); path != "" {
 		return path, nil
 	}
-	dir, err := fetch(filepath.Base(oauth2ProxyCached()), func(dir string) error {
+	dir, err := fetch(e, filepath.Base(oauth2ProxyCached()), "building oauth2-proxy "+oauth2ProxyVersion, func(dir string) error {
 		return tool{dir, []string{"GOBIN=" + dir, "GOFLAGS="}}.run(ctx, e.Find("go"), "install", oauth2ProxyModule+"@"+oauth2ProxyVersion)
 	})
 	return filepath.Join(dir, "oauth2-proxy"), err

@@ -119,7 +119,7 @@ func tutorialName() string {
 // tutorial returns the folder of the application, with its dependencies from npm and built, unless an
 // earlier run has done so.
 func tutorial(ctx context.Context, e *rows.Env) (dir string, err error) {
-	return fetch(tutorialName(), func(dir string) error {
+	return fetch(e, tutorialName(), "installing the packages of the tutorial's stack with npm, and building it", func(dir string) error {
 		files, err := fs.Sub(tutorialFiles, "tutorial")
 		if err != nil {
 			return err

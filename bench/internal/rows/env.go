@@ -26,6 +26,14 @@ type Settings struct {
 	Quiet       bool    // no request log
 	Metrics     bool    // of Gatehouse, for Prometheus
 	Sample      float64 // share of the traces of Gatehouse that are recorded
+	Progress    io.Writer
+}
+
+// Say tells the user what takes long.
+func (s *Settings) Say(line string) {
+	if s.Progress != nil {
+		fmt.Fprintln(s.Progress, line)
+	}
 }
 
 // An Env is where a row starts its servers.
