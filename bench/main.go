@@ -29,6 +29,9 @@ func main() {
 	// Servers would outlive a run that a signal ends without this.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("no results: %w", context.Cause(ctx))
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -107,8 +110,8 @@ func parse(args []string, output io.Writer) (s settings, err error) {
 	flags.BoolVar(&s.Metrics, "metrics", true, "Gatehouse collects metrics for Prometheus; without, the server alone does, unless sample is 0")
 	flags.Float64Var(&s.Sample, "sample", 0.01, "`share` of traces that Gatehouse records and sends to a collector; 0 for no tracing")
 	flags.Func("with", "path of another program: `name=path`; can be repeated (names: "+strings.Join(programs, ", ")+")", func(value string) error {
-		name, path, _ := strings.Cut(value, "=")
-		if !slices.Contains(programs, name) {
+		name, path, ok := strings.Cut(value, "=")
+		if !ok || !slices.Contains(programs, name) {
 			return fmt.Errorf("want name=path, where name is one of %s", strings.Join(programs, ", "))
 		}
 		s.Binaries[name], err = executable(path)

@@ -20,7 +20,7 @@ func apacheRow() rows.Row {
 	return rows.Row{
 		Name: "apache", Title: "Apache with mod_auth_openidc (shm) → grpc-gateway with jwx", Product: "Apache httpd", Credential: rows.SignedIn,
 		Caches: "Apache: sessions and their tokens in shared memory; API: " + jwxCaches,
-		Logs:   "Apache: one line a request (combined); API: " + jwxLogs,
+		Logs:   "Apache: one line a request (combined), each written at once; API: " + jwxLogs,
 		Missing: func(e *rows.Env) string {
 			if e.Find("apache2") == "" || !exists(apacheModules+"/mod_auth_openidc.so") {
 				return "Apache or its module was not found: apt-get install apache2 libapache2-mod-auth-openidc"

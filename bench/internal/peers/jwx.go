@@ -31,7 +31,7 @@ import (
 
 const (
 	jwxCaches = "the verified token, by its SHA-256 until it expires; the key set"
-	jwxLogs   = "one JSON line a request (log/slog); no metrics, no traces"
+	jwxLogs   = "one JSON line a request (log/slog), each written at once; no metrics, no traces"
 )
 
 // jwxRow is what a team that knows these libraries writes by hand. Of what Gatehouse's gateway and

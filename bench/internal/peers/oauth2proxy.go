@@ -19,7 +19,7 @@ func oauth2ProxyRow() rows.Row {
 	return rows.Row{
 		Name: "oauth2-proxy", Title: "oauth2-proxy (cookie store) → grpc-gateway with jwx", Product: "oauth2-proxy", Credential: rows.SignedIn,
 		Caches: "oauth2-proxy: nothing, the session is in encrypted cookies; API: " + jwxCaches,
-		Logs:   "oauth2-proxy: one line a request, in its default format, without metrics (its default); API: " + jwxLogs,
+		Logs:   "oauth2-proxy: one line a request, in its default format, each written at once, without metrics (its default); API: " + jwxLogs,
 		Missing: func(e *rows.Env) string {
 			if e.Find("oauth2-proxy") == "" && !exists(oauth2ProxyCached()) && e.Find("go") == "" {
 				return "neither oauth2-proxy nor go, which builds it, is in PATH: install one, or name it with -with oauth2-proxy=PATH"

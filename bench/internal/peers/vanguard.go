@@ -23,7 +23,7 @@ func vanguardRow() rows.Row {
 		Name: "vanguard", Title: "vanguard-go in process with jwx and a token cache", Product: "vanguard-go", Credential: rows.Bearer,
 		Caches: jwxCaches, Logs: jwxLogs,
 		Start: func(ctx context.Context, e *rows.Env) (*rows.Target, error) {
-			return startHandwritten(ctx, e, roleVanguard)
+			return startHandwritten(ctx, e, roleVanguard, "connectrpc.com/vanguard", "github.com/lestrrat-go/jwx/v2")
 		},
 	}
 }

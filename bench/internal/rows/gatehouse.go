@@ -16,7 +16,7 @@ import (
 const (
 	gatehouseToken   = "server: the verified token; expiry, revocation and policy are checked at each call"
 	gatehouseSession = "; bff: the opened session"
-	gatehouseLog     = "a JSON line in each process; metrics, and 1% of traces"
+	gatehouseLog     = "a JSON line in each process, several written together; metrics, and 1% of traces"
 )
 
 // gatehouses returns the rows of Gatehouse.
