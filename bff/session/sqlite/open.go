@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,8 +58,11 @@ type Config struct {
 type Store struct {
 	now           func() time.Time
 	reads, writes *sql.DB // see sqlitefile.Open
-	get           *sql.Stmt
 	closed        atomic.Bool
+	// get reads a session. makeRoom removes the one that a new one replaces, and an expired one with
+	// its ID; insert stores it. statements has others, *sql.Stmt by their text.
+	get, makeRoom, insert *sql.Stmt
+	statements            sync.Map
 
 	tables
 	records *cache.Cache[session.Record]
@@ -129,8 +133,18 @@ func open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err := migrate.Up(ctx, goose.DialectSQLite3, s.writes, migrations, migrationsTable); err != nil {
 		return nil, err
 	}
-	if s.get, err = s.reads.PrepareContext(ctx, "SELECT "+rows.Columns+", sealed FROM sessions WHERE id = ? AND "+live); err != nil {
-		return nil, err
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		pool *sql.DB
+		text string
+	}{
+		{&s.get, s.reads, "SELECT " + rows.Columns + ", sealed FROM sessions WHERE id = ? AND " + live},
+		{&s.makeRoom, s.writes, "DELETE FROM sessions WHERE id = ? OR id = ? AND NOT " + live},
+		{&s.insert, s.writes, "INSERT INTO sessions (" + rows.Columns + ", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"},
+	} {
+		if *p.stmt, err = p.pool.PrepareContext(ctx, p.text); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.peers.init(ctx, s.writes, s.now()); err != nil {
 		return nil, err

@@ -28,14 +28,10 @@ func (s *Store) Create(ctx context.Context, r session.Record, replaces session.I
 		defer func() { s.publish(replaces, true, session.ReasonReplaced, err) }()
 	}
 	return s.transaction(ctx, func(tx *sql.Tx) error {
-		// This also removes an expired session with the ID.
-		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? OR id = ? AND NOT "+live,
-			replaces[:], r.ID[:], now.UnixMilli()); err != nil {
+		if _, err := tx.StmtContext(ctx, s.makeRoom).ExecContext(ctx, replaces[:], r.ID[:], now.UnixMilli()); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx,
-			"INSERT INTO sessions ("+rows.Columns+", sealed) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-			rows.Values(&r)...)
+		result, err := tx.StmtContext(ctx, s.insert).ExecContext(ctx, rows.Values(&r)...)
 		return orElse(session.ErrExists, result, err)
 	})
 }
@@ -250,11 +246,16 @@ func (s *Store) transaction(ctx context.Context, do func(tx *sql.Tx) error) erro
 // query is [rows.Tables.Query].
 func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) error,
 	statement string, args ...any) error {
-	statement = strings.ReplaceAll(statement, "$", "?")
-	ask := func(from interface {
-		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	}) error {
-		answer, err := from.QueryContext(ctx, statement, args...)
+	pool := s.writes
+	if mode == rows.Read {
+		pool = s.reads
+	}
+	prepared, err := s.prepared(ctx, pool, statement)
+	if err != nil {
+		return outage(err)
+	}
+	ask := func(stmt *sql.Stmt) error {
+		answer, err := stmt.QueryContext(ctx, args...)
 		if err != nil {
 			return err
 		}
@@ -265,9 +266,26 @@ func (s *Store) query(ctx context.Context, mode rows.Mode, read func(rows.Rows) 
 		return answer.Err()
 	}
 	if mode == rows.Read {
-		return outage(ask(s.reads))
+		return outage(ask(prepared))
 	}
-	return s.transaction(ctx, func(tx *sql.Tx) error { return ask(tx) })
+	return s.transaction(ctx, func(tx *sql.Tx) error { return ask(tx.StmtContext(ctx, prepared)) })
+}
+
+// prepared returns a statement of [rows.Tables], whose texts are constants. A transaction holds the
+// only connection that writes, so it is prepared before.
+func (s *Store) prepared(ctx context.Context, pool *sql.DB, statement string) (*sql.Stmt, error) {
+	if known, ok := s.statements.Load(statement); ok {
+		return known.(*sql.Stmt), nil
+	}
+	stmt, err := pool.PrepareContext(ctx, strings.ReplaceAll(statement, "$", "?"))
+	if err != nil {
+		return nil, err
+	}
+	known, found := s.statements.LoadOrStore(statement, stmt)
+	if found {
+		_ = stmt.Close()
+	}
+	return known.(*sql.Stmt), nil
 }
 
 // exec runs a statement that changes one live session.
