@@ -78,7 +78,7 @@ func (e *Env) SignIn(ctx context.Context, login string) ([]string, error) {
 	credentials := make([]string, e.Connections)
 	for i := range credentials {
 		var err error
-		if credentials[i], err = signIn(ctx, login); err != nil {
+		if credentials[i], err = signIn(ctx, login, "seller"); err != nil {
 			return nil, fmt.Errorf("sign in: %w", err)
 		}
 	}
@@ -107,7 +107,7 @@ var requestField = regexp.MustCompile(`name="request" value="([^"]+)"`)
 
 // signIn signs a user in as a browser does, and returns the header with the cookies for the
 // measured GET.
-func signIn(ctx context.Context, login string) (header string, err error) {
+func signIn(ctx context.Context, login, user string) (header string, err error) {
 	cookieJar, err := cookiejar.New(nil)
 	if err != nil {
 		return "", err
@@ -141,7 +141,7 @@ func signIn(ctx context.Context, login string) (header string, err error) {
 	}
 	// The button's name and value, as a browser sends them.
 	form := resp.Request.URL.ResolveReference(&url.URL{Path: "/login"})
-	resp, _, err = send(http.MethodPost, form.String(), url.Values{"request": {found[1]}, "user": {"seller"}})
+	resp, _, err = send(http.MethodPost, form.String(), url.Values{"request": {found[1]}, "user": {user}})
 	if err != nil {
 		return "", err
 	}

@@ -88,5 +88,6 @@ func Roles() map[string]func(ctx context.Context, address string, args []string)
 		roleGRPC:        serveGRPC,
 		rolePlainRemote: servePlainRemote,
 		roleProxy:       serveProxy,
+		roleUsers:       serveUsers,
 	}
 }

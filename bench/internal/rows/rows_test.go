@@ -73,10 +73,10 @@ func TestSignIn(t *testing.T) {
 		http.SetCookie(w, &http.Cookie{Name: "session", Value: "s", Path: "/", MaxAge: 86400})
 		http.SetCookie(w, &http.Cookie{Name: "page", Value: "p", Path: "/page"})
 	})
-	if got, err := signIn(t.Context(), server.URL+"/login"); err != nil || got != "Cookie: session=s" {
+	if got, err := signIn(t.Context(), server.URL+"/login", "seller"); err != nil || got != "Cookie: session=s" {
 		t.Errorf("%q, %v; want the session's cookie alone", got, err)
 	}
-	if _, err := signIn(t.Context(), server.URL+"/callback"); err == nil || !strings.Contains(err.Error(), "leads to no login page") {
+	if _, err := signIn(t.Context(), server.URL+"/callback", "seller"); err == nil || !strings.Contains(err.Error(), "leads to no login page") {
 		t.Errorf("without a login page: %v", err)
 	}
 }
