@@ -64,6 +64,7 @@ func Wrap(cfg Config) func(http.Handler) http.Handler {
 			defer func() {
 				switch {
 				case answer.taken:
+					s.release()
 					return
 				case !whole: // a panic has cut the connection
 					answer.line.Add(slog.LevelInfo, slog.Bool("aborted", true))
@@ -92,6 +93,13 @@ type state struct {
 func (s *state) with(r *http.Request) *http.Request {
 	s.request = *r.WithContext(&s.ctx) // inlined, so that the copy of the copy is on the stack
 	return &s.request
+}
+
+// release drops what an answer does not need that goes on without its handler. Its context keeps
+// the state in memory, and with it would keep the header and the buffers of net/http.
+func (s *state) release() {
+	s.request = http.Request{}
+	s.answer.request, s.answer.ResponseWriter = nil, nil
 }
 
 // An ending has what is recorded at the end of a request.
@@ -146,6 +154,7 @@ func TakeOver(ctx context.Context, w http.ResponseWriter, status int) (conn net.
 	}
 	answer.taken = true
 	e := answer.ending(context.WithoutCancel(ctx))
+	answer.line.SetClient(e.client, func(of any) string { s, _ := of.(string); return s })
 	return conn, e.end, nil
 }
 

@@ -78,7 +78,7 @@ func FromContext(ctx context.Context) *Line {
 }
 
 // SetClient says how the address of the client is found, if it is wanted: by client of a
-// request. Begin's caller calls it before the line is used.
+// request. Begin's caller calls it before the line is used by other goroutines.
 func (l *Line) SetClient(of any, client func(of any) string) {
 	if l != nil {
 		l.of, l.client = of, client
