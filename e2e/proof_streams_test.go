@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/gatehouse-dev/gatehouse/bff/session"
 	"github.com/gatehouse-dev/gatehouse/bff/session/sqlite"
@@ -24,12 +26,15 @@ import (
 
 const (
 	streamCount  = 10_000
-	streamMemory = 20 << 10 // goal for one, in bytes
+	streamMemory = 20 << 10         // goal for one, in bytes
+	streamsIdle  = 45 * time.Second // three heartbeats
+	streamsCPU   = 0.01             // goal for all, in cores
 )
 
 // TestProofStreams opens 10,000 event streams, each of another session, to one `gatehouse serve`, and
 // measures its resident memory: with the sessions stored, with each session used once, and with the
-// streams open.
+// streams open. Then it measures the processor time that the open streams take while nothing happens,
+// their heartbeats included.
 func TestProofStreams(t *testing.T) {
 	bff, admin := freeAddress(t), freeAddress(t)
 	base := "http://localhost:" + portOf(bff)
@@ -50,6 +55,7 @@ func TestProofStreams(t *testing.T) {
 		return resident(t, p)
 	}
 	stored := settled()
+	without := idleCPU(t, p)
 
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 	defer client.CloseIdleConnections()
@@ -91,6 +97,7 @@ func TestProofStreams(t *testing.T) {
 	took := time.Since(began)
 	open := resident(t, p)
 	quiet := settled()
+	with := idleCPU(t, p)
 	each := (quiet - used) / streamCount
 	kib := func(n int64) string { return fmt.Sprintf("%.1f KiB", float64(n)/1024) }
 	mib := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
@@ -106,9 +113,39 @@ func TestProofStreams(t *testing.T) {
 			{"streams open", mib(quiet), kib(each)},
 		},
 	})
+	share := func(cores float64) string { return fmt.Sprintf("%.2f%%", 100*cores) }
+	proof.Report(t, proof.Section{
+		Title: "Idle event streams",
+		Text: fmt.Sprintf("Processor time (user and system) of the same process for %.0f s in which nothing happens, as a share of one core: before the streams were opened, and with them open. Each stream gets a heartbeat every 15 s.",
+			streamsIdle.Seconds()),
+		Columns: []string{"streams", "share of a core"},
+		Rows:    [][]string{{"0", share(without)}, {strconv.Itoa(streamCount), share(with)}},
+	})
+	if with > streamsCPU {
+		t.Errorf("%d idle streams take %s of a core, want at most %s", streamCount, share(with), share(streamsCPU))
+	}
 	if each > streamMemory {
 		t.Errorf("a stream takes %s, want at most %s", kib(each), kib(streamMemory))
 	}
+}
+
+// idleCPU returns the processor time of a process in streamsIdle, in cores.
+func idleCPU(t *testing.T, p *process) float64 {
+	t.Helper()
+	before, began := cpuTime(t, p), time.Now()
+	time.Sleep(streamsIdle)
+	return (cpuTime(t, p) - before).Seconds() / time.Since(began).Seconds()
+}
+
+// cpuTime returns the user and system time of a process.
+func cpuTime(t *testing.T, p *process) time.Duration {
+	t.Helper()
+	var spec unix.Timespec
+	// The clock of another process, see clock_getcpuclockid(3). /proc counts in hundredths of a second.
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &spec); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(spec.Nano())
 }
 
 // valueIn returns the value of a variable.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -111,7 +112,7 @@ func (h *Handlers) stream(s *session.Session, out *eventWriter) (serve func(cont
 
 // follow sends an event for each change of a session.
 func (h *Handlers) follow(ctx context.Context, s *session.Session, changes <-chan session.Change, out *eventWriter) {
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTimer(untilBeat(time.Now(), heartbeat-rand.N(heartbeat/2))) // not all streams of a restart at once
 	defer beat.Stop()
 	for out.err == nil {
 		select {
@@ -121,8 +122,9 @@ func (h *Handlers) follow(ctx context.Context, s *session.Session, changes <-cha
 				return
 			}
 			s = h.tellChange(ctx, s, c, out)
-		case <-beat.C:
+		case now := <-beat.C:
 			out.write(":\n\n")
+			beat.Reset(untilBeat(now, heartbeat))
 		case <-h.cfg.Stopping:
 			out.event("goodbye", map[string]any{})
 			return
@@ -130,6 +132,12 @@ func (h *Handlers) follow(ctx context.Context, s *session.Session, changes <-cha
 			return
 		}
 	}
+}
+
+// untilBeat returns at most d, until a whole second, so that thousands of idle streams wake the process
+// once a second.
+func untilBeat(now time.Time, d time.Duration) time.Duration {
+	return d - time.Duration(now.Add(d).Nanosecond())
 }
 
 // tellEnd sends the end of a session; nothing if the stream ended by itself.
