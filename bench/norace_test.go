@@ -2,4 +2,4 @@
 
 package main
 
-const raceAllocs, raceBytes = 0, 0
+const raceDetector = false

@@ -3,4 +3,4 @@
 package main
 
 // With the race detector, sync.Pool drops a quarter of what it gets.
-const raceAllocs, raceBytes = 8, 1500
+const raceDetector = true

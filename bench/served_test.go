@@ -24,81 +24,94 @@ import (
 //
 //	go test -C bench -run '^$' -bench Served -benchmem
 func BenchmarkServed(b *testing.B) {
-	p := newPaths(b, newTelemetry(b))
-	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			b.Fatal(err)
-		}
-		return l
+	for _, way := range served(b, newPaths(b, newTelemetry(b))) {
+		b.Run(way.name, func(b *testing.B) {
+			ask := way.open(b)
+			for range 100 { // so that connections exist and pools have buffers
+				ask(b)
+			}
+			b.ReportAllocs()
+			before := cpu(b)
+			for b.Loop() {
+				ask(b)
+			}
+			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+		})
 	}
-	web := func(server *http.Server) (address string) {
-		l := listen()
-		go func() { _ = server.Serve(arrival.Port(l)) }() // ends with the benchmark
-		b.Cleanup(func() { _ = server.Close() })
-		return l.Addr().String()
-	}
+}
+
+// A way is a server with the credential of a request.
+type way struct{ name, credential, address string }
+
+// served starts the servers of each topology.
+func served(tb testing.TB, p *paths) []way {
 	proxied := func(target string) *bff.BFF {
 		upstream, err := bff.NewUpstream(bff.UpstreamConfig{Targets: []string{"http://" + target}, Logger: p.logger, MeterProvider: p.telemetry.meters})
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
-		b.Cleanup(func() { _ = upstream.Close() })
-		return p.newBFF(b, upstream)
+		tb.Cleanup(func() { _ = upstream.Close() })
+		return p.newBFF(tb, upstream, nil)
 	}
-	grpcListener := listen()
+	grpcListener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() { _ = p.server.Serve(grpcListener) })
 	work.Go(func() { _ = p.server.Run(ctx) }) // for its health
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		_ = p.server.Shutdown(context.Background())
 		work.Wait()
 	})
 	remote, err := gateway.Dial(gateway.DialConfig{Targets: []string{grpcListener.Addr().String()}, MeterProvider: p.telemetry.meters})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() { _ = remote.Close() })
+	tb.Cleanup(func() { _ = remote.Close() })
 
-	bareServer := &http.Server{Handler: http.HandlerFunc(rows.Bare), ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn)}
-	bareAddress := web(bareServer)
-	remoteGateway := p.newGateway(b, remote)
-	for _, way := range []struct{ name, credential, address string }{
-		{"bare", p.bearer, bareAddress},
+	web := func(server *http.Server) (address string) { return p.listen(tb, server) }
+	bare := web(&http.Server{Handler: http.HandlerFunc(rows.Bare), ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn)})
+	remoteGateway := p.newGateway(tb, remote)
+	return []way{
+		{"bare", p.bearer, bare},
 		{"gateway", p.bearer, web(p.gateway.Server())},
 		{"all", p.signedIn, web(p.bff.Server())},
-		{"bff", p.signedIn, web(proxied(bareAddress).Server())},
+		{"bff", p.signedIn, web(proxied(bare).Server())},
 		{"gateway+remote", p.bearer, web(remoteGateway.Server())},
-		{"bff+gateway+remote", p.signedIn, web(p.newBFF(b, remoteGateway).Server())},
+		{"bff+gateway+remote", p.signedIn, web(p.newBFF(tb, remoteGateway, nil).Server())},
 		{"three", p.signedIn, web(proxied(web(remoteGateway.Server())).Server())},
-	} {
-		b.Run(way.name, func(b *testing.B) {
-			conn, err := net.Dial("tcp", way.address)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer conn.Close()
-			r, body := bufio.NewReader(conn), make([]byte, 4096)
-			content := load.Request(load.Path, "localhost:3000", append(load.BrowserHeaders, way.credential)...)
-			ask := func() {
-				if _, err := conn.Write(content); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := load.Receive(r, body); err != nil {
-					b.Fatal(err)
-				}
-			}
-			for range 100 { // so that connections exist and pools have buffers
-				ask()
-			}
-			b.ReportAllocs()
-			before := cpu(b)
-			for b.Loop() {
-				ask()
-			}
-			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
-		})
+	}
+}
+
+// listen serves on a free port, and returns its address.
+func (p *paths) listen(tb testing.TB, server *http.Server) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go func() { _ = server.Serve(arrival.Port(l)) }() // ends with the test
+	tb.Cleanup(func() { _ = server.Close() })
+	return l.Addr().String()
+}
+
+// open connects, and returns what sends the request and reads the response.
+func (w way) open(tb testing.TB) (ask func(testing.TB)) {
+	conn, err := net.Dial("tcp", w.address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close() })
+	r, body := bufio.NewReader(conn), make([]byte, 4096)
+	content := load.Request(load.Path, "localhost:3000", append(load.BrowserHeaders, w.credential)...)
+	return func(tb testing.TB) {
+		if _, err := conn.Write(content); err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := load.Receive(r, body); err != nil {
+			tb.Fatal(err)
+		}
 	}
 }
