@@ -5,18 +5,22 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/exchange"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/httpheader"
+	"github.com/gatehouse-dev/gatehouse/gateway/internal/refusal"
 	"github.com/gatehouse-dev/gatehouse/gateway/internal/route"
 	"github.com/gatehouse-dev/gatehouse/gateway/openapi"
 	"github.com/gatehouse-dev/gatehouse/gateway/reference"
+	"github.com/gatehouse-dev/gatehouse/internal/logs"
 )
 
 // Paths of the description.
@@ -27,9 +31,16 @@ const (
 
 // description serves the description of the API. It is nil if there is none.
 type description struct {
-	document, zipped []byte
-	etag             string // without quotation marks
-	page             *reference.Page
+	// made returns what the first call has made: a start does not wait for it.
+	made func() (*documents, error)
+	log  *slog.Logger
+}
+
+// documents are the OpenAPI document in its two representations and the page.
+type documents struct {
+	plain, zipped []byte
+	etag          string // without quotation marks
+	page          *reference.Page
 }
 
 func newDescription(cfg Config, routes []*route.Route) (*description, error) {
@@ -46,23 +57,27 @@ func newDescription(cfg Config, routes []*route.Route) (*description, error) {
 			TakesETag: rt.ETag != nil, GivesETag: rt.Tagged, Resumable: rt.Resumable,
 		}
 	}
-	d := &description{}
-	var err error
-	d.document, err = openapi.Document(openapi.Config{
+	document, err := openapi.Prepare(openapi.Config{
 		Title: cfg.Document.Title, Version: cfg.Document.Version, Issuer: cfg.Resource.Issuer, Cookie: sessionCookie(cfg.Access.BaseURL), Routes: described, Comments: cfg.Document.Comments,
 	})
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(d.document)
-	d.etag = hex.EncodeToString(sum[:8])
-	var buffer bytes.Buffer
-	w := gzip.NewWriter(&buffer)
-	_, _ = w.Write(d.document) // a buffer does not fail
-	_ = w.Close()
-	d.zipped = buffer.Bytes()
-	d.page, err = reference.New(reference.Config{Title: cfg.Document.Title, Path: referencePath, Document: documentPath, BaseURL: cfg.Access.BaseURL, Brand: cfg.Document.Brand})
-	return d, err
+	page := reference.Config{Title: cfg.Document.Title, Path: referencePath, Document: documentPath, BaseURL: cfg.Access.BaseURL, Brand: cfg.Document.Brand}
+	return &description{log: logs.Logger(cfg.Logger), made: sync.OnceValues(func() (*documents, error) {
+		content, err := document()
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(content)
+		var zipped bytes.Buffer
+		w := gzip.NewWriter(&zipped)
+		_, _ = w.Write(content) // a buffer does not fail
+		_ = w.Close()
+		d := &documents{plain: content, zipped: zipped.Bytes(), etag: hex.EncodeToString(sum[:8])}
+		d.page, err = reference.New(page)
+		return d, err
+	})}, nil
 }
 
 // sessionCookie returns the default name of the bff's session cookie. The gateway
@@ -84,7 +99,12 @@ func (g *Gateway) OpenAPI() []byte {
 	if g.description == nil {
 		return nil
 	}
-	return slices.Clone(g.description.document)
+	made, err := g.description.made()
+	if err != nil { // a defect of the build, which tests find
+		g.log.Error("no description of the API", "err", err)
+		return nil
+	}
+	return slices.Clone(made.plain)
 }
 
 // describes reports whether a path belongs to the description. A wildcard route
@@ -98,9 +118,15 @@ func (d *description) serve(x *exchange.Exchange, r *http.Request) {
 	if !x.ReadOnly() {
 		return
 	}
+	made, err := d.made()
+	if err != nil { // a defect of the build, which tests find
+		d.log.ErrorContext(x.Context(), "no description of the API", "err", err)
+		x.Refuse(refusal.Internal())
+		return
+	}
 	if r.URL.Path != documentPath {
 		x.Pattern = referencePath
-		d.page.ServeHTTP(x, r)
+		made.page.ServeHTTP(x, r)
 		return
 	}
 	x.Pattern = documentPath
@@ -108,9 +134,9 @@ func (d *description) serve(x *exchange.Exchange, r *http.Request) {
 	h.Set("Content-Type", httpheader.JSON)
 	h.Set("Cache-Control", "no-cache")
 	h.Add("Vary", "Accept-Encoding")
-	content, etag := d.document, d.etag
+	content, etag := made.plain, made.etag
 	if httpheader.AcceptsGzip(r.Header["Accept-Encoding"]) { // another representation needs another entity tag (RFC 9110 §8.8.3.3)
-		content, etag = d.zipped, d.etag+"-gzip"
+		content, etag = made.zipped, made.etag+"-gzip"
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("Etag", `"`+etag+`"`)

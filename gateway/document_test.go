@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gatehouse-dev/gatehouse/gateway"
@@ -65,6 +66,25 @@ func TestDocument(t *testing.T) {
 	other := send(g, http.MethodGet, "/api/openapi.json", []string{"Origin: https://evil.example"}, "")
 	if allowed := other.Header.Get("Access-Control-Allow-Origin"); allowed != "" {
 		t.Errorf("another origin may read the document: %q", allowed)
+	}
+}
+
+// TestDocumentMadeOnce checks that first requests at the same time get the same document.
+func TestDocumentMadeOnce(t *testing.T) {
+	t.Parallel()
+	g := described(t, gateway.DocumentConfig{Title: "Things"})
+	var requests sync.WaitGroup
+	for i := range 16 {
+		requests.Go(func() {
+			path := []string{"/api/openapi.json", "/api/docs"}[i%2]
+			if got := send(g, http.MethodGet, path, nil, ""); got.StatusCode != http.StatusOK || read(t, got) == "" {
+				t.Errorf("%s: got %s", path, got.Status)
+			}
+		})
+	}
+	requests.Wait()
+	if !json.Valid(g.OpenAPI()) {
+		t.Errorf("OpenAPI returned %q", g.OpenAPI())
 	}
 }
 

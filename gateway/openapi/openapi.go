@@ -75,10 +75,24 @@ type Route struct {
 // not JSON; the error names the file and what the comment describes. Document does
 // not check routes, which package gateway has checked when it describes its own.
 func Document(cfg Config) ([]byte, error) {
+	document, err := Prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return document()
+}
+
+// Prepare returns a function that makes the document. It has the errors of Document that
+// cfg can cause; making the document takes most of the time.
+func Prepare(cfg Config) (document func() ([]byte, error), err error) {
 	found, err := readComments(cfg.Comments)
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
+	return func() ([]byte, error) { return cfg.document(found) }, nil
+}
+
+func (cfg Config) document(found comments) ([]byte, error) {
 	b := &builder{Config: cfg, schemas: schemas{comments: found, answered: map[protoreflect.FullName]bool{}, made: map[string]*schema{}}}
 	for _, r := range cfg.Routes {
 		b.collect(r.RPC.Output())
