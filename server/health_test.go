@@ -87,3 +87,35 @@ func TestHealth(t *testing.T) {
 		}
 	})
 }
+
+// TestHealthAtStart checks that the health service does not keep gateways waiting that start with
+// the server.
+func TestHealthAtStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := newConfig(t, nil, &probe{})
+		cfg.Authn.Provider = oidctest.NewProvider(t, newIssuer(t))
+		opened := time.Now().Add(50 * time.Millisecond)
+		cfg.Ready = func() error {
+			if time.Now().Before(opened) {
+				return errors.New("not opened yet")
+			}
+			return nil
+		}
+		s, err := server.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Shutdown(t.Context()) }()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		<-time.After(100 * time.Millisecond)
+		synctest.Wait()
+		if got := healthOf(t, s.Conn(), ""); got != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("50ms after it is ready, 100ms after the start: the health is %v", got)
+		}
+		cancel()
+		<-done
+	})
+}

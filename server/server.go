@@ -47,8 +47,10 @@ const (
 	// dead peer would last until its token expires.
 	pingInterval = time.Minute
 	// healthInterval is how often the health service checks whether tokens can be
-	// verified.
+	// verified. After the start it does so after firstHealth, and then each time after
+	// twice as long: gateways wait for the answer.
 	healthInterval = time.Second
+	firstHealth    = 10 * time.Millisecond
 )
 
 // A Server is a gRPC server that authenticates every call and applies the policy of
@@ -172,15 +174,17 @@ func (s *Server) Ready() error {
 func (s *Server) Run(ctx context.Context) error {
 	verifying := make(chan error, 1)
 	go func() { verifying <- s.verifier.Run(ctx) }()
-	ticker := time.NewTicker(healthInterval)
-	defer ticker.Stop()
-	for {
+	timer := time.NewTimer(firstHealth)
+	defer timer.Stop()
+	for wait := firstHealth; ; {
 		s.health.set(s.Ready() == nil)
 		select {
 		case err := <-verifying:
 			return err
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		wait = min(2*wait, healthInterval)
+		timer.Reset(wait)
 	}
 }
 

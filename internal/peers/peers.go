@@ -31,6 +31,9 @@ const (
 	// GiveUp is how long a peer may be silent before it is no longer called even if
 	// there is no other.
 	GiveUp = 5 * time.Second
+	// firstInterval is the time between the first two probes of an address. It doubles
+	// until it is the interval of the configuration, or the address serves.
+	firstInterval = 10 * time.Millisecond
 	// restartTime is how long a peer that has said so may be away before that is an
 	// outage.
 	restartTime = 30 * time.Second
@@ -481,10 +484,12 @@ func (s *Set) add(target int, network, address string) *Peer {
 	return p
 }
 
-// probe probes a peer until the context ends.
+// probe probes a peer until the context ends: after each Interval, and sooner at first,
+// because processes that are started together wait for each other.
 func (s *Set) probe(ctx context.Context, p *Peer) {
-	ticker := time.NewTicker(s.cfg.Interval)
-	defer ticker.Stop()
+	wait := min(firstInterval, s.cfg.Interval)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	for {
 		bounded, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 		err := s.cfg.Probe(bounded, p)
@@ -499,8 +504,12 @@ func (s *Set) probe(ctx context.Context, p *Peer) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		if wait = min(2*wait, s.cfg.Interval); err == nil {
+			wait = s.cfg.Interval
+		}
+		timer.Reset(wait)
 	}
 }
 

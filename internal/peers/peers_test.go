@@ -77,7 +77,9 @@ func (w *world) lines() string {
 // start starts a set over fixed addresses, and over a name if w finds some.
 func (w *world) start(t *testing.T, targets ...peers.Target) *peers.Set {
 	t.Helper()
-	w.probes = map[string]error{}
+	if w.probes == nil {
+		w.probes = map[string]error{}
+	}
 	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
@@ -358,6 +360,23 @@ func TestManyAddresses(t *testing.T) {
 		}
 		if log := w.lines(); strings.Count(log, "too many addresses") != 1 {
 			t.Errorf("logged %q, want one line", log)
+		}
+	})
+}
+
+// TestStartTogether checks that a peer that starts with its client serves soon after it is ready,
+// and not an interval later.
+func TestStartTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{probes: map[string]error{first: peers.ErrUnready}}
+		s := w.start(t, pair[0])
+		time.Sleep(50 * time.Millisecond)
+		w.set(first, nil)
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		if err := s.Ready(); err != nil {
+			t.Errorf("50ms after it is ready, 100ms after the start: %v", err)
 		}
 	})
 }
