@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/gatehouse-dev/gatehouse/internal/inprocess"
 )
@@ -32,5 +33,34 @@ func TestSpanPasses(t *testing.T) {
 	}
 	if !got.Equal(want) {
 		t.Errorf("span context %v, want %v", got, want)
+	}
+}
+
+// The functions of grpc-go find the metadata and the stream of a call, and the server the line of its
+// request. This fails if one looks up another key, after an update for example.
+func TestValuesAreFound(t *testing.T) {
+	t.Parallel()
+	observe := func(ctx context.Context, _ any, info *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+		for range 2 {
+			md, _ := metadata.FromIncomingContext(ctx)
+			if got := md["authorization"]; len(got) != 1 || got[0] != "Bearer a" {
+				t.Errorf("authorization = %q, want that of the caller", got)
+				continue
+			}
+			md["authorization"][0] = "Bearer b" // a copy
+			metadata.ValueFromIncomingContext(ctx, "authorization")[0] = "Bearer b"
+		}
+		if method, _ := grpc.Method(ctx); method != info.FullMethod {
+			t.Errorf("method = %q, want %q", method, info.FullMethod)
+		}
+		if err := grpc.SetHeader(ctx, metadata.Pairs("x-set", "1")); err != nil {
+			t.Error(err)
+		}
+		return text(""), nil
+	}
+	conn := inprocess.New(inprocess.Config{Unary: []grpc.UnaryServerInterceptor{observe}})
+	conn.RegisterService(&desc, &service{})
+	if _, err := call(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer a"), conn, "x"); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -50,11 +50,11 @@ func (c *Context) Bound(deadline time.Time) {
 func (c *Context) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended() == nil {
+	switch {
+	case c.cancel != nil:
+		c.cancel() // if its deadline was first, it keeps that error
+	case c.ended() == nil:
 		c.err, c.cause = context.Canceled, context.Canceled
-	}
-	if c.cancel != nil {
-		c.cancel()
 	}
 }
 
