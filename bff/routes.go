@@ -249,9 +249,9 @@ func (b *BFF) refuseHost(next http.Handler) http.Handler {
 	})
 }
 
-// setSecure sets the header fields of every answer. Handlers may write to their values.
-func (b *BFF) setSecure(h http.Header) {
-	values := &[...]string{"nosniff", "same-origin", "max-age=31536000"}
+// setSecure sets the header fields of every answer. Handlers may write to the values.
+func (b *BFF) setSecure(h http.Header, values *[3]string) {
+	*values = [...]string{"nosniff", "same-origin", "max-age=31536000"}
 	h["X-Content-Type-Options"] = values[0:1:1]
 	h["Referrer-Policy"] = values[1:2:2]
 	if b.secure {
@@ -262,8 +262,8 @@ func (b *BFF) setSecure(h http.Header) {
 // answered sets the headers and deadlines of an answer, and handles panics.
 func (b *BFF) answered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b.setSecure(w.Header())
 		answer, r := forward.NewWriter(w, r)
+		b.setSecure(w.Header(), &answer.Values)
 		b.recovered(next, answer, r)
 		answer.Finish()
 	})
@@ -287,7 +287,7 @@ func (b *BFF) recovered(next http.Handler, w *forward.Writer, r *http.Request) {
 		id := w.Header().Get(requestid.Header)
 		clear(w.Header())
 		w.Header().Set(requestid.Header, id)
-		b.setSecure(w.Header())
+		b.setSecure(w.Header(), &w.Values)
 		respond.Error(w, http.StatusInternalServerError, "internal error")
 	}()
 	next.ServeHTTP(w, r)

@@ -42,7 +42,8 @@ const (
 // (golang/go#68560).
 type Writer struct {
 	http.ResponseWriter
-	body     *body // of a request over HTTP/1; nil if there is none
+	Values   [3]string // room for those of header fields that every answer has
+	body     *body     // of a request over HTTP/1; nil if there is none
 	started  bool
 	hijacked bool
 	left     int64 // bytes to write of an answer with Content-Length; -1 without

@@ -147,32 +147,30 @@ type rendered []byte
 // error of one that cannot be marshaled to stderr.
 func (h *Handler) render(ctx context.Context, m proto.Message) (any, error) {
 	c := callOf(ctx)
-	var answer *rendered
 	switch {
 	case c == nil:
 		return m, nil
 	case c.Done: // 304, 412
-		return new(rendered), nil
+		return &c.rendered, nil
 	case c.raw != nil:
-		_, data := rawbody.Content(m)
-		answer = (*rendered)(&data)
+		_, c.rendered = rawbody.Content(m)
 	default:
 		buffer := buffers.Get().(*[]byte)
 		data, err := h.marshal((*buffer)[:0], c.route, m)
 		if err != nil {
 			c.Refuse(c.RefusalOf(ctx, err))
 			c.Done = true
-			return new(rendered), nil
+			return &c.rendered, nil
 		}
-		answer = new(rendered(bytes.Clone(data)))
+		c.rendered = bytes.Clone(data)
 		if cap(data) <= maxBuffer {
 			*buffer = data
 			buffers.Put(buffer)
 		}
 	}
-	c.length[0] = strconv.Itoa(len(*answer))
+	c.length[0] = strconv.Itoa(len(c.rendered))
 	c.Header()["Content-Length"] = c.length[:]
-	return answer, nil
+	return &c.rendered, nil
 }
 
 // buffers are memory in which JSON grows. An answer is a copy: a writer of the application around the

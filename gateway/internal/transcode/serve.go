@@ -43,8 +43,9 @@ type call struct {
 	optional   bool             // there are options of the application
 	// unary is the context of a unary call, nil if it is that of generated code: ctx with the
 	// metadata of an HttpBody.
-	unary  context.Context
-	length [1]string // Content-Length
+	unary    context.Context
+	rendered rendered  // the answer
+	length   [1]string // Content-Length
 }
 
 // callOf returns the call of a context, nil if there is none.
