@@ -66,6 +66,10 @@ func TestPathAllocations(t *testing.T) {
 	for _, c := range countedPaths(t) {
 		t.Run(c.name, func(t *testing.T) {
 			got, want := c.measure(t), committed[c.name]
+			for range 2 { // what goes on besides can only add, such as a pool that a collection has emptied
+				again := c.measure(t)
+				got.count, got.bytes = min(got.count, again.count), min(got.bytes, again.bytes)
+			}
 			t.Logf("%q: {%.1f, %.0f},", c.name, got.count, got.bytes)
 			slackCount := max(0.5, c.slack*want.count)
 			if raceDetector { // pools drop a quarter of what they get, large buffers too
