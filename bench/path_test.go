@@ -74,7 +74,7 @@ func (v pathVariant) ask(tb testing.TB) {
 	v.answer.status = 0
 	clear(v.answer.header)
 	_, _ = v.body.Seek(0, io.SeekStart)
-	v.handler.ServeHTTP(v.answer, v.request.WithContext(tb.Context()))
+	v.handler.ServeHTTP(v.answer, v.request)
 	if v.answer.status != v.status {
 		tb.Fatalf("%s: status %d, want %d", v.name, v.answer.status, v.status)
 	}
@@ -95,11 +95,13 @@ func newRequest(method, target, body string) *http.Request {
 }
 
 // newVariant returns a variant whose request has these further header lines, and whose answer is 200.
-func newVariant(name string, handler http.Handler, r *http.Request, lines ...string) pathVariant {
+// All runs share the request, so that they count no copy of it: handlers do not change it.
+func newVariant(tb testing.TB, name string, handler http.Handler, r *http.Request, lines ...string) pathVariant {
 	for _, line := range lines {
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Set(name, value)
 	}
+	r = r.WithContext(tb.Context())
 	v := pathVariant{name: name, handler: handler, request: r, body: bytes.NewReader(nil), answer: &discarded{header: http.Header{}}, status: http.StatusOK}
 	if r.Body != http.NoBody {
 		content, _ := io.ReadAll(r.Body) // of a string
@@ -121,7 +123,7 @@ func pathVariants(tb testing.TB) []pathVariant {
 		tb.Fatal(err)
 	}
 	variant := func(name, credential string, handler http.Handler) pathVariant {
-		return newVariant(name, handler, newRequest(http.MethodGet, load.Path, ""), credential)
+		return newVariant(tb, name, handler, newRequest(http.MethodGet, load.Path, ""), credential)
 	}
 	return []pathVariant{
 		variant("bare", p.bearer, http.HandlerFunc(rows.Bare)),
@@ -323,7 +325,8 @@ func cpu(b *testing.B) int64 {
 	return t.Nano()
 }
 
-// discarded is a response whose body is dropped.
+// discarded is a response whose body is dropped. Like one of net/http's server, it has a write
+// deadline: an error would be an allocation.
 type discarded struct {
 	header http.Header
 	status int
@@ -337,3 +340,5 @@ func (d *discarded) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+func (d *discarded) SetWriteDeadline(time.Time) error { return nil }
