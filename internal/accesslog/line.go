@@ -18,10 +18,11 @@ type Line struct {
 	mu      sync.Mutex
 	attrs   []slog.Attr // what was added
 	level   slog.Level
+	begun   bool // by Context.Begin
 	written bool
 	client  func(of any) string // by which the address of the client is found
 	of      any
-	room    [11]slog.Attr // for attrs, and then for all of the line: 7 of the bff, and 4 of the parts behind it
+	room    [7]slog.Attr // for attrs, and then for the rest: 2 and the id of the bff, 4 of the parts behind it
 }
 
 type lineKey struct{}
@@ -32,13 +33,12 @@ type lineKey struct{}
 // a context, and a logger the attributes of a line.
 type Context struct {
 	requestid.Context
-	line  Line
-	begun bool
+	line Line
 }
 
 // Value returns the line to FromContext, the identifier, and other values of the context.
 func (c *Context) Value(key any) any {
-	if c.begun && key == (lineKey{}) {
+	if c.line.begun && key == (lineKey{}) {
 		return &c.line
 	}
 	return c.Context.Value(key)
@@ -51,7 +51,7 @@ func (c *Context) Begin(logger *slog.Logger, audited bool) *Line {
 	if !audited && !logger.Enabled(c, slog.LevelWarn) {
 		return nil
 	}
-	c.begun = true
+	c.line.begun = true
 	c.line.level = slog.LevelInfo
 	c.line.attrs = c.line.room[:0]
 	return &c.line
@@ -150,14 +150,17 @@ func (l *Line) Write(ctx context.Context, logger *slog.Logger, level slog.Level,
 	if l == nil {
 		return
 	}
-	var room [3]slog.Attr
-	all := l.end(attrs, logs.AppendIDs(ctx, room[:0]))
-	// A record has room for five attributes and would copy the others. Handlers write the
-	// attributes of a group without a name like those around it (slog.Handler).
-	logs.WriteRequest(ctx, logger, max(level, l.level), slog.Attr{Value: slog.GroupValue(all...)})
+	// A record has room for five attributes and would copy the others: four of the given ones, and a
+	// group with the rest. Handlers write the attributes of a group without a name like those around
+	// it (slog.Handler).
+	var ids [3]slog.Attr
+	var all [5]slog.Attr
+	n := copy(all[:4], attrs)
+	all[n].Value = slog.GroupValue(l.end(attrs[n:], logs.AppendIDs(ctx, ids[:0]))...)
+	logs.WriteRequest(ctx, logger, max(level, l.level), all[:n+1]...)
 }
 
-// end ends the line, and returns all of its attributes.
+// end ends the line, and returns these attributes and what was added.
 func (l *Line) end(attrs, ids []slog.Attr) []slog.Attr {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -42,17 +42,16 @@ const (
 // (golang/go#68560).
 type Writer struct {
 	http.ResponseWriter
-	Values   [3]string // room for those of header fields that every answer has
-	body     *body     // of a request over HTTP/1; nil if there is none
-	started  bool
-	hijacked bool
-	left     int64 // bytes to write of an answer with Content-Length; -1 without
+	Values [3]string // room for those of header fields that every answer has
+	body   *body     // of a request over HTTP/1; nil if there is none
+	left   int64     // bytes to write of an answer with Content-Length; -1 without
 
 	mu      sync.Mutex // of the write deadline
 	armed   time.Time  // when it was set; zero if it is not, or by a handler
-	severed bool
+	severed bool       // guarded by mu, too
 
-	multiplexed bool // HTTP/2
+	started, hijacked bool
+	multiplexed       bool // HTTP/2
 }
 
 // NewWriter returns a Writer for the answer to r, and the request to serve.
