@@ -37,6 +37,9 @@ func TestRemovedAddressIsForgotten(t *testing.T) {
 	})
 	t.Cleanup(b.Close)
 	<-held
+	if err := b.peers.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	first := weak.Make(b.peers.Peers()[0])
 	address.Store("127.0.0.2")
 	deadline := time.Now().Add(time.Minute)
