@@ -25,16 +25,15 @@ import (
 // A served is the context of a service. To cancel it does not cancel the caller's. A service may
 // keep it, so that it is never used for another call.
 type served struct {
-	lifetime.Context
-	caller  context.Context
-	call    *call
-	state   callstate.State
-	passage passage // of a unary call
+	lifetime.Context // of the caller's
+	call             *call
+	state            callstate.State
+	passage          passage // of a unary call
 }
 
 // begin begins the context of a service, unless the caller's metadata is invalid.
 func (s *served) begin(ctx context.Context, call *call, o *options) (err error) {
-	s.caller, s.call = ctx, call
+	s.call = call
 	s.Begin(ctx, time.Time{})
 	s.state.Context.Context = samePeer
 	s.state.Metadata, err = outgoing(ctx, call.method, o)
@@ -50,9 +49,7 @@ func (s *served) Value(key any) any {
 		return s.state.Metadata // package metadata returns copies
 	case key == transport:
 		return s.call
-	case key == span, accesslog.IsKey(key):
-		return s.caller.Value(key)
-	case lifetime.IsOwn(key):
+	case key == span, accesslog.IsKey(key), lifetime.IsOwn(key):
 		return s.Context.Value(key)
 	}
 	return s.state.Value(key)

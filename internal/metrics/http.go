@@ -89,6 +89,9 @@ func (q *Request) SetRoute(template string) { q.result.route = template }
 // SetStream says that the answer is a stream.
 func (q *Request) SetStream() { q.result.stream = true }
 
+// Start returns the time of Begin.
+func (q *Request) Start() time.Time { return q.start }
+
 // Since returns the time since Begin.
 func (q *Request) Since() time.Duration { return time.Since(q.start) }
 

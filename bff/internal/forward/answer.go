@@ -37,27 +37,32 @@ type Corrector interface {
 type Answer struct {
 	http.ResponseWriter
 	Corrector
-	// Unavailable answers for a server that does not respond; nil leaves that
-	// to the proxy.
-	Unavailable http.HandlerFunc
-	Sessions    Watcher
-	Session     *session.Session // nil for none
-	// Stopping is closed when the process is about to stop, and Work counts the
-	// WebSockets that have not ended.
-	Stopping <-chan struct{}
-	Work     *inflight.Group
-	Streams  *metrics.UpDownCounter // nil for none
+	*Shared
+	Session *session.Session // nil for none
 
 	call      tracing.Call
-	status    int           // of the server or handler behind; 0 before it answers
 	closer    *streamCloser // nil for a handler that ends its streams itself
 	watch     *sessionWatch // nil before the header of a lasting answer
 	request   *http.Request
 	ours      []field
 	room      [4]field // for ours
-	hints     int
+	status    int32    // of the server or handler behind; 0 before it answers
+	hints     int8
 	sent      bool
 	discarded bool
+}
+
+// Shared is what all answers of a server or handler have.
+type Shared struct {
+	// Unavailable answers for a server that does not respond; nil leaves that
+	// to the proxy.
+	Unavailable http.HandlerFunc
+	Sessions    Watcher
+	// Stopping is closed when the process is about to stop, and Work counts the
+	// WebSockets that have not ended.
+	Stopping <-chan struct{}
+	Work     *inflight.Group
+	Streams  *metrics.UpDownCounter // nil for none
 }
 
 // A field is a header field with its values.
@@ -84,7 +89,7 @@ func (a *Answer) WriteHeader(status int) {
 		a.interim(status)
 		return
 	}
-	a.sent, a.status = true, status
+	a.sent, a.status = true, int32(status)
 	a.Corrector.Correct(status, a.Header())
 	if a.discarded {
 		return
@@ -131,7 +136,7 @@ func (a *Answer) Serve(tracer *tracing.Tracer, template string, handler func(con
 	ctx, call := tracer.StartCall(a.request.Context(), a.request.Method, template)
 	a.call = call
 	whole := false
-	defer func() { call.End(a.status, !whole) }()
+	defer func() { call.End(int(a.status), !whole) }()
 	handler(ctx)
 	if a.sent {
 		withoutTrailers(a.Header())
@@ -158,7 +163,7 @@ func (a *Answer) Release() {
 func (a *Answer) interim(status int) {
 	h := a.Header()
 	links := h["Link"]
-	a.hints++
+	a.hints = min(a.hints+1, maxHints+1)
 	if status != http.StatusEarlyHints || len(links) == 0 || a.hints > maxHints || !a.request.ProtoAtLeast(1, 1) {
 		return
 	}
@@ -241,7 +246,7 @@ func (a *Answer) Finish() {
 // when the process stops; a proxy then closes the one behind it.
 func (a *Answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.sent, a.status = true, http.StatusSwitchingProtocols
-	a.call.Opened(a.status)
+	a.call.Opened(http.StatusSwitchingProtocols)
 	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err

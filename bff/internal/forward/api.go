@@ -117,6 +117,7 @@ type API struct {
 	headers  map[string]bool // request headers that pass
 	template string          // of the paths
 	drainer  drainer         // nil for an API that does not end its streams itself
+	shared   Shared
 }
 
 // NewAPI returns an API.
@@ -126,7 +127,10 @@ func NewAPI(cfg APIConfig) *API {
 	for _, name := range slices.Concat(apiHeaders, cfg.RequestHeaders) {
 		passing[name] = true
 	}
-	return &API{cfg: cfg, headers: passing, template: cfg.Path + "/{path}", drainer: d}
+	return &API{
+		cfg: cfg, headers: passing, template: cfg.Path + "/{path}", drainer: d,
+		shared: Shared{Sessions: cfg.Watcher, Stopping: cfg.Stopping, Work: cfg.Work, Streams: cfg.Streams},
+	}
 }
 
 // Backend reports whether requests go to a server that is no gateway.
@@ -343,7 +347,7 @@ func (a *apiAnswer) outgoing(ctx context.Context, r *http.Request) *http.Request
 		out = api.toBackend(out, r)
 	}
 	if api.drainer == nil { // in this process the context carries both
-		Identify(out, &a.id)
+		Identify(out)
 		tracing.InjectHeader(ctx, out.Header)
 	}
 	return out
@@ -361,8 +365,7 @@ type apiAnswer struct {
 	Answer
 	api           *API
 	out           http.Request
-	id            [1]string // values of headers of out
-	described     [3]string
+	described     [3]string // values of headers of out
 	authorization [1]string // "" for none
 	vary          [1]string // of the answer
 
@@ -378,8 +381,7 @@ type apiAnswer struct {
 
 func (api *API) newAnswer(w http.ResponseWriter, r *http.Request, s *session.Session) *apiAnswer {
 	a := &apiAnswer{api: api, private: s != nil}
-	a.Corrector, a.Sessions, a.Session = a, api.cfg.Watcher, s
-	a.Stopping, a.Work, a.Streams = api.cfg.Stopping, api.cfg.Work, api.cfg.Streams
+	a.Corrector, a.Shared, a.Session = a, &api.shared, s
 	a.Begin(w, r)
 	return a
 }

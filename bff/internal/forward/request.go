@@ -61,9 +61,9 @@ func Describe(h http.Header, values *[3]string, r *http.Request, base *url.URL, 
 }
 
 // Identify sets the header with the id of a request's context.
-func Identify(r *http.Request, value *[1]string) {
-	if value[0] = requestid.FromContext(r.Context()); value[0] != "" {
-		r.Header[requestid.Header] = value[:]
+func Identify(r *http.Request) {
+	if id := requestid.FromContext(r.Context()); id != "" {
+		r.Header[requestid.Header] = []string{id}
 	}
 }
 

@@ -65,6 +65,7 @@ type Frontend struct {
 	cfg         Config
 	sessionless bool
 	lookups     *outage.Monitor // of sessions for public pages
+	shared      forward.Shared
 }
 
 // New returns a Frontend.
@@ -73,9 +74,13 @@ func New(cfg Config) *Frontend {
 	if sessionless {
 		cfg.Tracer = nil // a file is read
 	}
-	return &Frontend{cfg: cfg, sessionless: sessionless, lookups: outage.New(outage.Config{
+	lookups := outage.New(outage.Config{
 		Name: "session look-up for public pages", Logger: cfg.Logger, Settle: 2 * time.Second,
-	})}
+	})
+	return &Frontend{cfg: cfg, sessionless: sessionless, lookups: lookups, shared: forward.Shared{
+		Unavailable: cfg.Respond.FrontendUnavailable, Sessions: cfg.Watcher,
+		Stopping: cfg.Stopping, Work: cfg.Work, Streams: cfg.Streams,
+	}}
 }
 
 // ServeHTTP answers for a page. A page that needs a login and a request without
@@ -211,8 +216,7 @@ type answer struct {
 
 func (f *Frontend) newAnswer(w http.ResponseWriter, r *http.Request) *answer {
 	a := &answer{cookie: f.cfg.Manager.CookieName(), protected: f.needsLogin(r)}
-	a.Corrector, a.Unavailable, a.Sessions = a, f.cfg.Respond.FrontendUnavailable, f.cfg.Watcher
-	a.Stopping, a.Work, a.Streams = f.cfg.Stopping, f.cfg.Work, f.cfg.Streams
+	a.Corrector, a.Shared = a, &f.shared
 	a.Begin(w, r)
 	return a
 }

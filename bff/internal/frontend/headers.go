@@ -49,7 +49,7 @@ func (f *Frontend) outgoing(r *http.Request, s *session.Session, state state) *h
 		out.Header["Upgrade"] = r.Header["Upgrade"]
 		out = out.WithContext(forward.WithSessionCookie(out.Context(), f.cfg.Manager.CookieName()))
 	}
-	forward.Identify(out, new([1]string))
+	forward.Identify(out)
 	forward.Describe(out.Header, new([3]string), r, f.cfg.Base, f.cfg.Origins)
 	tracing.InjectHeader(out.Context(), out.Header)
 	if state != "" {

@@ -83,7 +83,6 @@ type Exchange struct {
 	w        http.ResponseWriter
 	ctx      context.Context
 	span     trace.Span
-	start    time.Time
 	measured metrics.Request  // unless a part in front of this one measures the request
 	outside  *metrics.Request // that of the part in front, nil if there is none
 	outer    *accesslog.Line  // of a part in front of this one, in this process
@@ -104,10 +103,12 @@ type Stream interface {
 // ServeHTTP calls Handler with an exchange for the request, recovers from a panic in
 // it and logs the request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &Exchange{Request: r, server: s, w: w, start: time.Now()}
-	if x.outside = metrics.RequestOf(w); !x.outside.Active() {
-		x.measured = s.cfg.Requests.Begin(r.Method, r.TLS != nil)
+	x := &Exchange{Request: r, server: s, w: w}
+	requests := s.cfg.Requests
+	if x.outside = metrics.RequestOf(w); x.outside.Active() {
+		requests = nil // measured gives the time only
 	}
+	x.measured = requests.Begin(r.Method, r.TLS != nil)
 	ctx, span := s.cfg.Tracer.ReceiveRequest(r)
 	x.ctx, x.span, x.outer = ctx, span, accesslog.FromContext(ctx)
 	if x.IDs = requestid.Values(ctx); x.outer == nil || x.IDs == nil { // both of a bff in this process
@@ -187,7 +188,7 @@ func (s *Server) log(x *Exchange) {
 		slog.String("method", accesslog.Method(x.Request)),
 		slog.Int("status", x.status),
 		slog.Int64("bytes", x.written),
-		logs.Seconds("duration", time.Since(x.start)),
+		logs.Seconds("duration", x.measured.Since()),
 		slog.String("client", clientOf(x.Request)),
 	}
 	switch {
@@ -226,7 +227,7 @@ func (x *Exchange) rpc() string {
 func (x *Exchange) Context() context.Context { return x.ctx }
 
 // Deadline returns when a unary call must have ended.
-func (x *Exchange) Deadline() time.Time { return x.start.Add(x.server.cfg.Timeout) }
+func (x *Exchange) Deadline() time.Time { return x.measured.Start().Add(x.server.cfg.Timeout) }
 
 // Timeout returns the time that a unary call has.
 func (x *Exchange) Timeout() time.Duration { return x.server.cfg.Timeout }
