@@ -185,7 +185,7 @@ var useRules = []useRule{
 	{
 		name: "settings come from the program",
 		// internal/telemetry gives the SDK, which reads the environment, the variables of the program.
-		of: "./...", except: []string{"./", "./bench/profile", "./internal/telemetry", "./internal/test/proof"},
+		of: "./...", except: []string{"./", "./internal/telemetry", "./internal/test/proof"},
 		never: regexp.MustCompile(`^(os|syscall|golang\.org/x/sys/unix)\.(Getenv|LookupEnv|Environ|ExpandEnv)$`),
 		why:   "a setting that is read elsewhere has no flag, no documentation and no check",
 	},
@@ -197,7 +197,7 @@ var useRules = []useRule{
 	},
 	{
 		name: "only commands end the process",
-		of:   "./...", except: []string{"./", "./cmd/...", "./tools/...", "./bench", "./bench/profile"},
+		of:   "./...", except: []string{"./", "./cmd/...", "./tools/...", "./bench"},
 		never: regexp.MustCompile(`^(os\.Exit|log\.(Fatal|Fatalf|Fatalln))$`),
 		why:   "nothing that is deferred runs, and nothing in flight ends; return an error",
 	},
