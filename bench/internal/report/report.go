@@ -171,7 +171,7 @@ func (r *Report) conditions() []string {
 		fmt.Sprintf("%s with %d processors, Linux %s, %s. Load average %s before and %s after.", m.CPU, m.Processors, m.Kernel, m.Go, m.Loads[0], m.Loads[1]),
 	}
 	if load, err := strconv.ParseFloat(m.Loads[0], 64); err == nil && load > 0.5*float64(m.Processors) {
-		lines = append(lines, "The machine was busy with other work: times are too high, latencies mean little, and ratios are less certain.")
+		lines = append(lines, "The load before the run was more than half of the processors: if other work went on, times are too high, latencies mean little, and ratios are less certain.")
 	}
 	if len(r.Versions) > 0 {
 		lines = append(lines, "Versions: "+strings.Join(r.Versions, "; ")+".")

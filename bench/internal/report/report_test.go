@@ -98,7 +98,7 @@ func TestText(t *testing.T) {
 	if err := sample().Text(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\nHEADERS: BROWSER", "\nHEADERS: MINIMAL", "\nstack ", "\nthree, browser ", "0.980", "not measured: redis: redis-server", "busy with other work"} {
+	for _, want := range []string{"\nHEADERS: BROWSER", "\nHEADERS: MINIMAL", "\nstack ", "\nthree, browser ", "0.980", "not measured: redis: redis-server", "if other work went on"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q:\n%s", want, out.String())
 		}
